@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib.resources import files
@@ -458,24 +458,30 @@ class Model:
     def _open(self) -> None:
         self.info = read_info(self.folder)
         self.fingerprint = compute_fingerprint(self.folder)
-        files = dict.fromkeys(find_networks(self.folder))
-        networks: dict[Path, Path | bytes | None] = {path: path for path in files}
-        if self.arithmetic.precision == "int8":
-            networks = {path: find_quantised(path) for path in files}
-        self._open_networks(networks)
+        self._open_networks()
         self.offset = None
         if (head := self.folder / OFFSET_NAME).is_file():
             self._head = open_network(head, YARDSTICK, self._threads, OF_OFFSETS)
             self.offset = self._regress
 
-    def _open_networks(self, networks: Mapping[Path, Path | bytes | None]) -> None:
-        """Open both networks; None: int8 that is not calibrated yet."""
-        self._digests = [digest_network(network) for network in networks.values() if network]
-        opened = {
-            path: self._open_one(path, network, self.arithmetic)
-            for path, network in networks.items()
-        }
-        self._ground, self._aerial = (opened[path] for path in find_networks(self.folder))
+    def _open_networks(self, quantised: bytes | None = None) -> None:
+        """Open both networks, one where they share it.
+
+        Of int8 the aerial one is ``quantised``, or what was kept of it, or None: not calibrated
+        yet; and the ground one is float32, for want of photos to calibrate it on.
+        """
+        ground, aerial = find_networks(self.folder)
+        if self.arithmetic.precision == "int8":
+            quantised = quantised or find_quantised(aerial, self.arithmetic.runtime)
+            as_float = replace(self.arithmetic, precision="float32")
+            self._ground = self._open_one(ground, ground, as_float)
+            self._aerial = self._open_one(aerial, quantised, self.arithmetic)
+        else:
+            self._ground = self._open_one(ground, ground, self.arithmetic)
+            self._aerial = self._ground
+            if aerial != ground:
+                self._aerial = self._open_one(aerial, aerial, self.arithmetic)
+        self._digests = [digest_network(each) for each in (ground, quantised or aerial)]
 
     def _open_one(
         self, path: Path, network: Path | bytes | None, arithmetic: Arithmetic
@@ -494,24 +500,19 @@ class Model:
         if self.arithmetic == YARDSTICK:
             return
         views = draw_views()
-        asked = _look_as_ground(views, self.info)
         chosen = _mark_calibrating(len(views))
-        if self._ground is None or self._aerial is None:
-            self._calibrate(asked[chosen], views[chosen])
-        asked, views = asked[~chosen], views[~chosen]
+        if self._aerial is None:
+            _, aerial = find_networks(self.folder)
+            LOG.info("Calibrating %s for int8 on %d windows.", aerial.name, int(chosen.sum()))
+            pictures = [view[None] for view in views[chosen]]
+            runtime = self.arithmetic.runtime
+            self._open_networks(require_quantised(aerial, pictures, runtime))
+        views = views[~chosen]
+        asked = _look_as_ground(views, self.info)
         key = digest_setting(self.arithmetic, self._digests, [asked, views])
         self.drift = recall_drift(key, lambda: self._measure(asked, views))
         LOG.debug("%s: %s.", region, self.drift)
         self.drift.require_small(region)
-
-    def _calibrate(self, asked: U8, views: U8) -> None:
-        ground, aerial = find_networks(self.folder)
-        quantised = {}
-        for path in dict.fromkeys((ground, aerial)):
-            LOG.info("Calibrating %s for int8 on %d windows.", path.name, len(views))
-            seen = [*(asked if path == ground else ()), *(views if path == aerial else ())]
-            quantised[path] = require_quantised(path, [picture[None] for picture in seen])
-        self._open_networks(quantised)
 
     def _measure(self, asked: U8, views: U8) -> Drift:
         files = find_networks(self.folder)

@@ -6,10 +6,12 @@ windows of the region, against the yardstick on the same pictures (:func:`measur
 the user's cache, and refused beyond ``LEAST_COSINE`` and ``LEAST_PLACES``.
 
 ``int8`` is static quantisation after training, by onnxruntime: products of convolutions and of
-matrices, weights by channel. Both runtimes compute it with the machine's own instructions for
-bytes. Its ranges are found on windows of the region that asks first, and the quantised network
-lies in the cache by the digest of the network's file: what one process made serves all. Where
-nothing may be written, it is made for the process alone.
+matrices, for onnxruntime itself also sums and their like; weights by channel. Both runtimes compute
+it with the machine's own instructions for bytes. Its ranges are found on windows of the region that
+asks first, and the quantised network lies in the cache by the digest of the network's file: what
+one process made serves all. Where nothing may be written, it is made for the process alone. Only
+the network for windows becomes int8: a region's index holds no photos, and ranges that were found
+on windows do not hold for photos (docs/runtimes.md has the numbers).
 
 OpenVINO, and ``onnx``, which the quantiser needs, come with the extra ``openvino``.
 """
@@ -54,7 +56,8 @@ CALIBRATED = 32  # of them, on which int8 finds its ranges; the others are measu
 _TOGETHER = 16  # pictures of a call
 _SCHEME = 1  # of quantising; another gives other files
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # as Linux names them
-_QUANTISED = ("Conv", "MatMul", "Gemm")
+_QUANTISED = {"onnxruntime": None, "openvino": ["Conv", "MatMul", "Gemm"]}
+"""Kinds of nodes that become 8 bits, by what is fastest there; None: all that can."""
 
 Network = Callable[[Mapping[str, AnyArray]], F32]
 """Arrays by name in, the one array of floats that the signature names out."""
@@ -292,38 +295,41 @@ def digest_network(network: Path | bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def locate_quantised(network: Path) -> Path:
-    """Where the quantised form of a network lies, or would lie."""
-    return cache_folder() / "networks" / f"{digest_network(network)[:32]}.int8-{_SCHEME}.onnx"
+def locate_quantised(network: Path, runtime: str = YARDSTICK.runtime) -> Path:
+    """Where the quantised form of a network for a runtime lies, or would lie."""
+    name = f"{digest_network(network)[:32]}.{runtime}-int8-{_SCHEME}.onnx"
+    return cache_folder() / "networks" / name
 
 
-def find_quantised(network: Path) -> bytes | None:
-    """The quantised form of a network, if it was made before."""
+def find_quantised(network: Path, runtime: str = YARDSTICK.runtime) -> bytes | None:
+    """The quantised form of a network for a runtime, if it was made before."""
     try:
-        return locate_quantised(network).read_bytes()
+        return locate_quantised(network, runtime).read_bytes()
     except OSError:
         return None
 
 
-def require_quantised(network: Path, pictures: Sequence[U8]) -> bytes:
+def require_quantised(
+    network: Path, pictures: Sequence[U8], runtime: str = YARDSTICK.runtime
+) -> bytes:
     """The quantised form of a network; made of ``pictures``, and kept, unless there is one.
 
     Two processes that ask at once get the same: the second waits for the first.
     """
-    place = locate_quantised(network)
+    place = locate_quantised(network, runtime)
     try:
         with lock(place, "crossview --precision int8", wait=True, make_parents=True):
-            if (found := find_quantised(network)) is None:
-                found = quantise(network, pictures)
+            if (found := find_quantised(network, runtime)) is None:
+                found = quantise(network, pictures, runtime)
                 atomic_write(place, found)
             return found
     except CannotWrite as problem:
         LOG.warning("The quantised network is not kept: %s", str(problem).splitlines()[0])
-        return quantise(network, pictures)
+        return quantise(network, pictures, runtime)
 
 
-def quantise(network: Path, pictures: Sequence[U8]) -> bytes:
-    """The network with the products of its convolutions and matrices in 8 bits.
+def quantise(network: Path, pictures: Sequence[U8], runtime: str = YARDSTICK.runtime) -> bytes:
+    """The network in 8 bits where that is faster in a runtime.
 
     ``pictures``: batches [b, h, w, 3] as the network takes them, by which the ranges of its inner
     values are found (smallest and largest).
@@ -346,7 +352,7 @@ def quantise(network: Path, pictures: Sequence[U8]) -> bytes:
             out,
             _make_reader(quantization.CalibrationDataReader, pictures),
             quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(_QUANTISED),
+            op_types_to_quantize=_QUANTISED[runtime],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
