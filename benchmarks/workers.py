@@ -1,9 +1,10 @@
 """An index embedded through the queue of units, by one and by two workers, against one plain loop.
 
 The plain loop cuts, embeds and writes the same windows in this process: what the queue, its leases
-and the putting together cost beyond it is ``queue_overhead`` (time of the index of one worker over
+and the putting together cost beyond it is ``vs_loop`` (time of the index of one worker over
 the loop's, both with one thread). Two workers share the processors with whatever else runs, so
-``two_workers`` says more of the machine than of the queue; ``ray`` is there where Ray is installed.
+``vs_one_worker`` says more of the machine than of the queue; ``vs_one_worker_ray`` is there where
+Ray is installed.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ def main() -> None:
             timings = interleaved(candidates, arguments.rounds, warm_up=0)
             units = len(cut_units(tiles, replace(job.options)))
     ratios = {
-        "queue_overhead": ratio(timings["one"].wall_s, timings["loop"].wall_s),
-        "two_workers": ratio(timings["two"].wall_s, timings["one"].wall_s),
+        "vs_loop": ratio(timings["one"].wall_s, timings["loop"].wall_s),
+        "vs_one_worker": ratio(timings["two"].wall_s, timings["one"].wall_s),
     }
     if "ray" in timings:
-        ratios["ray"] = ratio(timings["ray"].wall_s, timings["one"].wall_s)
+        ratios["vs_one_worker_ray"] = ratio(timings["ray"].wall_s, timings["one"].wall_s)
     cpu = ratio(timings["one"].cpu_s, timings["loop"].cpu_s)
     rates = {name: float(f"{units / t.median_wall_s:.4g}") for name, t in timings.items()}
     print(f"{tiles} tiles in {units} units; units a second {rates}", file=sys.stderr)
@@ -75,7 +76,7 @@ def main() -> None:
         rounds=arguments.rounds,
         units=units,
         units_per_s=rates,
-        queue_overhead_cpu=cpu,
+        vs_loop_cpu=cpu,
         cores=os.cpu_count() or 1,
     )
 
