@@ -2,7 +2,7 @@
 # make test     the tests; at the end, what was skipped and why
 # make test-services   what fetches, against real servers on this machine: Panoramax, titiler,
 #                      MapProxy, PostgreSQL; installs them first (one by apt-get, as root)
-# make test-engines   what runs on engines too large for CI: Ray; installs it first (0.3 GB)
+# make test-engines   what runs on engines too large for CI: Ray, torchrun; installs Ray first (0.3 GB)
 # make check    lint, format, types
 # make mutants  change numbers that people feel, one at a time; a test must notice each
 # make bench    the benchmarks; make bench NAME=index runs one

@@ -29,9 +29,9 @@ def widths_mined_at(monkeypatch):
 
     seen = []
 
-    def watched(state, rows, loader, views, fov_deg):
+    def watched(state, rows, loader, views, fov_deg, **more):
         seen.append((fov_deg, len(rows)))
-        return embed_rows(state, rows, loader, views, fov_deg)
+        return embed_rows(state, rows, loader, views, fov_deg, **more)
 
     monkeypatch.setattr(mining, "embed_rows", watched)
     return seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack, nullcontext
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.errors import InvalidValue
+from crossview.errors import InvalidValue, require
 
 if TYPE_CHECKING:
     from crossview.training.cost import TrainingFootprint
@@ -96,53 +97,65 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 ) -> None:
     """Train a method on pairs of ground and aerial pictures.
 
-    The same command continues a stopped or killed run, and ends with the same weights.
+    The same command continues a stopped or killed run, and ends with the same weights. On many
+    devices: torchrun -m crossview train ... (docs/training.md).
     """
     from crossview import catalogue
     from crossview.training.contract import check_names, require_trainable
+    from crossview.training.ranks import open_ranks
     from crossview.training.session import Request
 
     method = catalogue.method_name(method)
     module = catalogue.method_page(method).load()
     require_trainable(module, method)
-    settings: dict[str, Any] = catalogue.recipe(method, recipe) if recipe else {}
-    settings |= console.read_settings(config)
-    shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
-    settings |= {name: value for name, value in shortcuts.items() if value is not None}
-    check_names(module, method)
-    settings |= _weights_setting(module, weights, pretrained)
-    settings |= _reading_setting(module, method, reading)
-    page, values = catalogue.configure(method, settings)
-    source = catalogue.open_parts(data, check_files=not skip_unreadable)
-    for text in (*source.differs, *source.notes):
-        console.note(f"{source.name}: {text}.", quiet=quiet)
-    request = Request(
-        method=method,
-        page=page,
-        config=values,
-        renew=partial(catalogue.renew_settings, method),
-        data=source.name,
-        tables=source.tables,
-        info=source.info,
-        out=out,
-        device=device,
-        workers=workers,
-        cache=cache,
-        decoding=decoding,
-        skip_unreadable=skip_unreadable,
-        val_share=val_share,
-        save_every=save_every,
-        validate_every=validate_every,
-        until=until,
-    )
-    if threads:
-        import torch
+    with open_ranks(device) as ranks:
+        quiet = quiet or not ranks.is_first
+        with ranks.sharing_errors():
+            require(
+                ranks.count == 1 or not dry_run,
+                "--dry-run is for one device; start it without torchrun.",
+            )
+            settings: dict[str, Any] = catalogue.recipe(method, recipe) if recipe else {}
+            settings |= console.read_settings(config)
+            shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
+            settings |= {name: value for name, value in shortcuts.items() if value is not None}
+            check_names(module, method)
+            settings |= _weights_setting(module, weights, pretrained)
+            settings |= _reading_setting(module, method, reading)
+            page, values = catalogue.configure(method, settings)
+            source = catalogue.open_parts(data, check_files=not skip_unreadable)
+            for text in (*source.differs, *source.notes):
+                console.note(f"{source.name}: {text}.", quiet=quiet)
+            request = Request(
+                method=method,
+                page=page,
+                config=values,
+                renew=partial(catalogue.renew_settings, method),
+                data=source.name,
+                tables=source.tables,
+                info=source.info,
+                out=out,
+                device=device,
+                workers=workers,
+                cache=cache,
+                decoding=decoding,
+                skip_unreadable=skip_unreadable,
+                val_share=val_share,
+                save_every=save_every,
+                validate_every=validate_every,
+                until=until,
+                ranks=ranks,
+            )
+        if threads:
+            import torch
 
-        torch.set_num_threads(threads)
-    if dry_run:
-        _dry_run(request, quiet)
-    else:
+            torch.set_num_threads(threads)
+        if dry_run:
+            _dry_run(request, quiet)
+            return
         _train(request, tensorboard, quiet)
+    if ranks.is_first:
+        console.print_result(str(request.out))
         _evaluate(request, test or [], quiet)
 
 
@@ -174,24 +187,34 @@ def _weights_setting(module: Any, weights: Path | None, pretrained: bool) -> dic
 def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
     from crossview.training.run_folder import RunFolder
 
-    with RunFolder(request.out).lock("crossview train"):
-        _fit(request, tensorboard, quiet)
-    console.print_result(str(request.out))
+    with ExitStack() as held:
+        with request.ranks.sharing_errors():
+            if request.ranks.is_first:
+                held.enter_context(RunFolder(request.out).lock("crossview train"))
+            session, state = _begin(request, quiet)
+        _fit(session, state, tensorboard, quiet)
 
 
-def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
+def _begin(request: Any, quiet: bool) -> tuple[Session, TrainState]:
     from crossview.training.run_folder import RunFolder
-    from crossview.training.session import Stopped, fit, start_state
-    from crossview.training.train_state import read_saved_step
+    from crossview.training.session import start_state
 
-    with RunFolder(request.out).discard_refused():
+    folder = RunFolder(request.out)
+    with folder.discard_refused() if request.ranks.is_first else nullcontext():
         session = _prepare(request, quiet)
         state = start_state(session)
         if request.page.file is not None:
             _check_contract(session, state, request.method, quiet)
+    return session, state
+
+
+def _fit(session: Session, state: TrainState, tensorboard: bool, quiet: bool) -> None:
+    from crossview.training.session import Stopped, fit
+    from crossview.training.train_state import read_saved_step
+
     _announce(session, state, quiet)
     steps = session.job.recipe.total_steps(len(session.job.table))
-    board = _open_board(session, tensorboard)
+    board = _open_board(session, tensorboard and session.job.ranks.is_first)
     try:
         pairs = _pairs_per_step(session)
         done = read_saved_step(session.folder.state) * pairs
@@ -201,10 +224,11 @@ def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
             for report in fit(session, state):
                 _show_report(report, bar, board, quiet)
     except Stopped as stopped:
-        console.note(
-            f"Stopped after step {stopped.step} of {steps}; saved in {request.out}.\n"
-            "Run the same command again to continue."
-        )
+        if session.job.ranks.is_first:
+            console.note(
+                f"Stopped after step {stopped.step} of {steps}; saved in {session.folder.path}.\n"
+                "Run the same command again to continue."
+            )
         raise SystemExit(128 + stopped.signal) from None
 
 
@@ -259,7 +283,7 @@ def _announce(session: Session, state: TrainState, quiet: bool) -> None:
     steps = job.recipe.total_steps(len(job.table))
     for picture in session.skipped:
         console.note(f"Left out: {picture.path}: {picture.reason}", quiet=quiet)
-    if session.skipped:
+    if session.skipped and session.job.ranks.is_first:
         console.warn(f"{len(session.skipped)} pictures cannot be read; their pairs are left out.")
     millions = sum(p.numel() for p in state.model.parameters()) / 1e6
     half = job.recipe.amp and is_fast_in_bfloat16(job.device)
@@ -267,12 +291,13 @@ def _announce(session: Session, state: TrainState, quiet: bool) -> None:
     console.note(
         f"{len(job.table)} pairs to train on, {validation} to report on; {millions:.2f} million "
         f"parameters; {steps} steps of {_pairs_per_step(session)} pairs on {job.device}"
+        f"{f', cut over {job.ranks.count} ranks,' if job.ranks.count > 1 else ''}"
         f"{' in bfloat16' if half else ''}.",
         quiet=quiet,
     )
     if session.folder.state.is_file():
         console.note(f"Continuing the training in {session.folder.path}.", quiet=quiet)
-        if not session.folder.keeps_facts():
+        if session.job.ranks.is_first and not session.folder.keeps_facts():
             console.warn(
                 f"{session.folder.path} was started by a version that kept no facts of the pairs: "
                 "whether places, headings and kinds are still the same cannot be checked."

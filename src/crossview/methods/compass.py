@@ -28,7 +28,7 @@ from crossview.networks.azimuth import (
     fill_trunk,
     whiten,
 )
-from crossview.networks.losses import learned_scale, turn_scores, turning_info_nce
+from crossview.networks.losses import at_least_float32, learned_scale, turn_scores, turning_info_nce
 from crossview.networks.samplers import draw_mixed_batches
 from crossview.networks.weight_files import fill_network, read_weights
 from crossview.pairs.batch import Batch, PairPixels, Views
@@ -214,22 +214,37 @@ def rate(name: str, config: Config) -> float:
     return config.trunk_rate if ".lite." in name else 1.0
 
 
-def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]:
-    """Which place, and which turn of it; of pairs of several lists, within each list."""
+def encode(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Vectors [B, D] of both views; the bins that are seen [B, bins], and headings [B]."""
     seen = visible_bins(batch.fov_deg, config.bins)  # before the device is busy
-    ground, aerial = model.ground(batch.ground), model.aerial(batch.aerial)
+    return {
+        "ground": model.ground(batch.ground),
+        "aerial": model.aerial(batch.aerial),
+        "seen": seen,
+        "heading_deg": batch.heading_deg,
+    }
+
+
+def contrast(model: Network, vectors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """Which place, and which turn of it; of pairs of several lists, within each list."""
+    ground, aerial = vectors["ground"], vectors["aerial"]
+    seen, heading_deg = vectors["seen"].detach(), vectors["heading_deg"].detach()
     with torch.autocast(ground.device.type, enabled=False):
         sums = torch.zeros(2, device=ground.device)
-        for part in torch.arange(len(batch)).chunk(config.parts):
+        for part in torch.arange(len(ground)).chunk(config.parts):
             rows = slice(int(part[0]), int(part[-1]) + 1)
-            scores = turn_scores(ground[rows].float(), aerial[rows].float(), seen[rows])
+            pair = (at_least_float32(ground[rows]), at_least_float32(aerial[rows]))
+            scores = turn_scores(*pair, seen[rows])
             sums = sums + torch.stack(
-                turning_info_nce(
-                    scores, batch.heading_deg[rows], model.logit_scale, config.smoothing
-                )
+                turning_info_nce(scores, heading_deg[rows], model.logit_scale, config.smoothing)
             )
         place, turn = sums / config.parts
     return {"place": place, "turn": config.orientation_weight * turn}
+
+
+def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """The losses of :func:`contrast` over the vectors of :func:`encode`."""
+    return contrast(model, encode(model, batch, config), config)
 
 
 def visible_bins(fov_deg: Tensor, bins: int) -> Tensor:

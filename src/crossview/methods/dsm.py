@@ -252,16 +252,28 @@ def rate(name: str, config: Config) -> float:
     return 0.0 if keeps else 1.0
 
 
-def objective(model: SlidingNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
-    """All triplets of the batch, each pair at its own turn (section 3.4)."""
+def encode(model: SlidingNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Vectors [B, D] of both views, and the bins that the ground pictures show [B, bins]."""
     seen = compute_bin_coverage(batch.fov_deg.cpu().numpy(), config.bins)
-    distance, _ = measure_turned_distances(
-        model.ground(batch.ground),
-        model.aerial(batch.aerial),
-        torch.from_numpy(seen).to(batch.ground.device),
-        config.turn,
-    )
+    return {
+        "ground": model.ground(batch.ground),
+        "aerial": model.aerial(batch.aerial),
+        "seen": torch.from_numpy(seen).to(batch.ground.device),
+    }
+
+
+def contrast(
+    model: SlidingNetwork, vectors: dict[str, Tensor], config: Config
+) -> dict[str, Tensor]:
+    """All triplets of the batch, each pair at its own turn (section 3.4)."""
+    pair, seen = (vectors["ground"], vectors["aerial"]), vectors["seen"].detach()
+    distance, _ = measure_turned_distances(*pair, seen, config.turn)
     return {"triplet": losses.soft_margin_of_distances(distance.T, config.alpha)}
+
+
+def objective(model: SlidingNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """The losses of :func:`contrast` over the vectors of :func:`encode`."""
+    return contrast(model, encode(model, batch, config), config)
 
 
 def measure_turned_distances(

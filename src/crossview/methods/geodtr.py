@@ -27,7 +27,6 @@ from crossview.networks.augmentations import (
     list_layouts,
 )
 from crossview.networks.backbones import trunk
-from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
@@ -102,16 +101,21 @@ def _branch(config: Config, size_px: tuple[int, int]) -> layout_masks.LayoutBran
     return layout_masks.LayoutBranch(trunk(config.backbone, config.weights), size_px, masks)
 
 
+def encode(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Vectors [B, D] of both views, and of random descriptors in their range [-1, 1]."""
+    return layout_masks.encode_layouts(model, (batch,), -1.0 if config.counterfactual else None)
+
+
+def contrast(
+    model: layout_masks.LayoutNetwork, vectors: dict[str, Tensor], config: Config
+) -> dict[str, Tensor]:
+    """All triplets of the batch, and descriptors against random ones."""
+    return layout_masks.contrast_layouts(vectors, config)
+
+
 def objective(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
-    """All triplets of the batch, and descriptors against random ones in their range [-1, 1]."""
-    ground, aerial = model.ground.layout(batch.ground), model.aerial.layout(batch.aerial)
-    losses = {"triplet": soft_margin_triplet(ground.vector, aerial.vector, config.alpha)}
-    if config.counterfactual:
-        fakes = [
-            layout_masks.random_masks(side, -1.0, 1.0, config.beta) for side in (aerial, ground)
-        ]
-        losses["counterfactual"] = config.counterfactual * (fakes[0] + fakes[1]) / 2
-    return losses
+    """The losses of :func:`contrast` over the vectors of :func:`encode`."""
+    return contrast(model, encode(model, batch, config), config)
 
 
 def batches(

@@ -24,7 +24,6 @@ from crossview.errors import require
 from crossview.networks import augmentations as ls
 from crossview.networks import layout_masks
 from crossview.networks.backbones import trunk
-from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.samplers import draw_aerial_first, draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
@@ -138,26 +137,29 @@ def build_branches(config: Config, masks: layout_masks.MakeMasks) -> layout_mask
     return layout_masks.LayoutNetwork(ground, aerial)
 
 
-def objective(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
-    """Triplets over all copies of all places, and masks against random ones (section IV)."""
-    lowest = -1.0 if config.squash == "hardtanh" else 0.0
-    return contrast_layouts(model, batch, config, lowest)
+def encode(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Vectors [B, D] of all copies of both views, and of random masks."""
+    return encode_copies(model, batch, config, -1.0 if config.squash == "hardtanh" else 0.0)
 
 
-def contrast_layouts(
+def encode_copies(
     model: layout_masks.LayoutNetwork, batch: Batch, config: Config, lowest: float
 ) -> dict[str, Tensor]:
-    """The losses of :func:`objective` for masks whose values lie between ``lowest`` and 1."""
+    """The vectors of :func:`encode` for masks whose values lie between ``lowest`` and 1."""
     copies = (batch, *batch.more)  # CHSG: the copies of a place are each other's negatives
-    ground = model.ground.layout(torch.cat([copy.ground for copy in copies]))
-    aerial = model.aerial.layout(torch.cat([copy.aerial for copy in copies]))
-    losses = {"triplet": soft_margin_triplet(ground.vector, aerial.vector, config.alpha)}
-    if config.counterfactual:
-        fakes = [
-            layout_masks.random_masks(side, lowest, 1.0, config.beta) for side in (aerial, ground)
-        ]
-        losses["counterfactual"] = config.counterfactual * (fakes[0] + fakes[1]) / 2
-    return losses
+    return layout_masks.encode_layouts(model, copies, lowest if config.counterfactual else None)
+
+
+def contrast(
+    model: layout_masks.LayoutNetwork, vectors: dict[str, Tensor], config: Config
+) -> dict[str, Tensor]:
+    """Triplets over all copies of all places, and masks against random ones (section IV)."""
+    return layout_masks.contrast_layouts(vectors, config)
+
+
+def objective(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """The losses of :func:`contrast` over the vectors of :func:`encode`."""
+    return contrast(model, encode(model, batch, config), config)
 
 
 def batches(

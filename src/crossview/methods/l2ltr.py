@@ -269,10 +269,20 @@ def start_from_hybrid(branch: HybridBranch, state: Mapping[str, Tensor]) -> None
     branch.load_state_dict(fitting)
 
 
-def objective(model: HybridNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+def encode(model: HybridNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Vectors [B, D] of both views."""
+    return {"ground": model.ground(batch.ground), "aerial": model.aerial(batch.aerial)}
+
+
+def contrast(model: HybridNetwork, vectors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     """All triplets of the batch; the diagonal, which [C] keeps, adds a constant."""
-    ground, aerial = model.ground(batch.ground), model.aerial(batch.aerial)
-    return {"triplet": soft_margin_triplet(ground, aerial, config.alpha, keep_diagonal=True)}
+    pair = (vectors["ground"], vectors["aerial"])
+    return {"triplet": soft_margin_triplet(*pair, config.alpha, keep_diagonal=True)}
+
+
+def objective(model: HybridNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """The losses of :func:`contrast` over the vectors of :func:`encode`."""
+    return contrast(model, encode(model, batch, config), config)
 
 
 def batches(

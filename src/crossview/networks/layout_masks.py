@@ -12,7 +12,7 @@ Written from the papers and their figures; the authors' code has no licence and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -24,9 +24,14 @@ from torch import Tensor, nn
 from crossview.errors import InvalidValue, require
 from crossview.geo.points import measure_pair_distances_m
 from crossview.networks.backbones import Trunk, as_cut, list_sizes, map_size, trunk
-from crossview.networks.losses import at_least_float32, counterfactual, without_autocast
+from crossview.networks.losses import (
+    at_least_float32,
+    counterfactual,
+    soft_margin_triplet,
+    without_autocast,
+)
 from crossview.networks.weight_files import convnext_tensor, rename_tensor
-from crossview.pairs.batch import Views
+from crossview.pairs.batch import Batch, Views
 from crossview.pairs.table import PairTable
 from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD, ViewSpec
 
@@ -234,13 +239,57 @@ class LayoutNetwork(nn.Module):
         self.ground, self.aerial = ground, aerial
 
 
+def draw_fakes(layout: Layout, low: float, high: float) -> Tensor:
+    """Vectors [B, D] of the same features by masks drawn uniformly between ``low`` and ``high``."""
+    masks = torch.empty_like(layout.masks, dtype=torch.float32).uniform_(low, high)
+    return apply_masks(layout.features, masks)
+
+
+def encode_layouts(
+    model: LayoutNetwork, copies: Sequence[Batch], lowest: float | None
+) -> dict[str, Tensor]:
+    """Vectors [B, D] of both views of ``copies`` of B places: "ground", "ground_2", "aerial", ...
+
+    And those of random masks, drawn between ``lowest`` and 1: "ground_fake", ...; None: without.
+    """
+    layouts = {
+        side: getattr(model, side).layout(torch.cat([getattr(copy, side) for copy in copies]))
+        for side in ("ground", "aerial")
+    }
+    vectors = {side: layout.vector for side, layout in layouts.items()}
+    if lowest is not None:
+        for side in ("aerial", "ground"):
+            vectors[f"{side}_fake"] = draw_fakes(layouts[side], lowest, 1.0)
+    return {
+        f"{name}_{number + 1}" if number else name: part
+        for name, values in vectors.items()
+        for number, part in enumerate(values.split(len(copies[0])))
+    }
+
+
+def contrast_layouts(vectors: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
+    """All triplets of all copies (``alpha``), and vectors against their fakes (``beta``)."""
+
+    def join(name: str) -> Tensor:
+        names = [key for key in vectors if key == name or key.removeprefix(f"{name}_").isdecimal()]
+        return torch.cat([vectors[key] for key in names])
+
+    losses = {"triplet": soft_margin_triplet(join("ground"), join("aerial"), config.alpha)}
+    if config.counterfactual:
+        fakes = [
+            counterfactual(join(side), join(f"{side}_fake"), config.beta)
+            for side in ("aerial", "ground")
+        ]
+        losses["counterfactual"] = config.counterfactual * (fakes[0] + fakes[1]) / 2
+    return losses
+
+
 def random_masks(layout: Layout, low: float, high: float, beta: float = 5.0) -> Tensor:
-    """:func:`counterfactual` against masks drawn anew, uniformly between ``low`` and ``high``.
+    """:func:`counterfactual` against :func:`draw_fakes`.
 
     The fakes are of the same features, which the gradient reaches by both ways.
     """
-    masks = torch.empty_like(layout.masks, dtype=torch.float32).uniform_(low, high)
-    return counterfactual(layout.vector, apply_masks(layout.features, masks), beta)
+    return counterfactual(layout.vector, draw_fakes(layout, low, high), beta)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,7 +133,7 @@ class RawBatch:
     heading_deg: F32  # [B]
     camera: F32 | None = None  # [B, 2], see Batch
     told: F32 | None = None  # [B, k]
-    apart_m: F32 | None = None  # [B, B]
+    apart_m: F32 | None = None  # [B, N], of a part of N pairs
     more: tuple[RawBatch, ...] = ()  # the same rows again, if ``augment`` makes several copies
 
 

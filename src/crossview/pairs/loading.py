@@ -55,14 +55,26 @@ class Reader:
     config: dict[str, Any]
     seed: int
     span: TrainingLength | None = None  # of the training; with it, a page's ``staged`` is called
+    share: tuple[int, int] = (0, 1)  # which of how many equal parts of every batch is read
 
     def batch(self, epoch: int, number: int, rows: list[int]) -> RawBatch:
-        """Batch ``number`` of ``epoch``: read, augment, aerial view, stack."""
-        copies = zip(*self._read_copies(rows, (self.seed, epoch, number)), strict=True)
-        first, *others = (self._stack_pairs(list(pairs), rows) for pairs in copies)
+        """Batch ``number`` of ``epoch``: read, augment, aerial view, stack.
+
+        Of a part (``share``), the pairs are those that they are in the whole batch.
+        """
+        own = self._find_share(len(rows))
+        copies = zip(*self._read_copies(rows, own, (self.seed, epoch, number)), strict=True)
+        first, *others = (self._stack_pairs(list(pairs), rows, own) for pairs in copies)
         return replace(first, more=tuple(others))
 
-    def _stack_pairs(self, pairs: list[PairPixels], rows: list[int]) -> RawBatch:
+    def _find_share(self, pairs: int) -> slice:
+        part, of = self.share
+        if pairs % of:
+            raise InvalidValue(f"A batch of {pairs} pairs cannot be cut into {of} equal parts.")
+        return slice(pairs // of * part, pairs // of * (part + 1))
+
+    def _stack_pairs(self, pairs: list[PairPixels], batch: list[int], own: slice) -> RawBatch:
+        rows = batch[own]
         return RawBatch(
             ground=_stack([pair.ground for pair in pairs], "ground"),
             aerial=_stack([self._view_aerial(pair) for pair in pairs], "aerial"),
@@ -72,7 +84,9 @@ class Reader:
             heading_deg=np.array([pair.heading_deg for pair in pairs], dtype=np.float32),
             camera=np.array([self._place_camera(pair) for pair in pairs], dtype=np.float32),
             told=np.array([pair.told for pair in pairs], np.float32) if pairs[0].told else None,
-            apart_m=self._measure_apart_m(rows) if self.config.get("negatives_from_m") else None,
+            apart_m=(
+                self._measure_apart_m(batch)[own] if self.config.get("negatives_from_m") else None
+            ),
         )
 
     def _measure_apart_m(self, rows: list[int]) -> F32:
@@ -92,15 +106,15 @@ class Reader:
         half_m = (own_m if spec.whole else spec.footprint_m or math.nan) / 2.0
         return down_m / half_m, right_m / half_m
 
-    def _read_copies(self, rows: list[int], key: tuple[int, int, int]) -> list[Copies]:
-        """What each row becomes: one pair, or as many as the page's ``augment`` makes."""
+    def _read_copies(self, rows: list[int], own: slice, key: tuple[int, int, int]) -> list[Copies]:
+        """What each own row becomes: one pair, or as many as the page's ``augment`` makes."""
         if self.page is None:
-            return [(read_pair(self.table, self.source, row),) for row in rows]
+            return [(read_pair(self.table, self.source, row),) for row in rows[own]]
         page = self.page.load()
         config = self._read_config(page, key)
         all_copies = []
-        for k, row in enumerate(rows):
-            rng = np.random.default_rng((*key, k))
+        for k in range(len(rows))[own]:
+            row, rng = rows[k], np.random.default_rng((*key, k))
             pair = read_pair(self.table, self.source, row)
             if getattr(config, "near_misses", False):
                 pair = replace(pair, companion=self._draw_near_miss(row, rng))

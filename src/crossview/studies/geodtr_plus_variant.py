@@ -72,10 +72,15 @@ def _make_masks(config: Config) -> MakeMasks:
     return masks
 
 
-def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+def encode(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
     """As in the paper; the masks of GLE v1 lie in [-1, 1]."""
     signed = config.gle == "v1" or config.squash == "hardtanh"
-    return paper.contrast_layouts(model, batch, config, -1.0 if signed else 0.0)
+    return paper.encode_copies(model, batch, config, -1.0 if signed else 0.0)
+
+
+def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """The paper's losses over the vectors of :func:`encode`."""
+    return contrast(model, encode(model, batch, config), config)
 
 
 def batches(
@@ -112,5 +117,5 @@ def published(config: Config) -> dict[str, Any] | None:
     return settings_of_paper(config, paper.Config(), idle)
 
 
-views, check = paper.views, paper.check
+contrast, views, check = paper.contrast, paper.views, paper.check
 imported, shown, unseen = paper.imported, paper.shown, paper.unseen

@@ -229,6 +229,11 @@ def is_game(page: Any) -> bool:
     return callable(getattr(page, "play", None))
 
 
+def in_halves(page: Any) -> bool:
+    """Whether a page's objective is ``contrast`` over ``encode``, both of which it offers."""
+    return callable(getattr(page, "encode", None)) and callable(getattr(page, "contrast", None))
+
+
 def require_playable(page: Any, recipe: TrainingRecipe) -> None:
     """InvalidValue for settings of one pass over one sum, asked of a game."""
     for name in ("chunk", "rho"):
@@ -237,6 +242,30 @@ def require_playable(page: Any, recipe: TrainingRecipe) -> None:
                 f"{name}={getattr(recipe, name):g} is for a method that minimises one sum, and "
                 f"the parts of this one are trained turn by turn; use {name}=0."
             )
+
+
+def require_divisible(page: Any, recipe: TrainingRecipe, count: int) -> None:
+    """InvalidValue where ``count`` ranks cannot train a page as one device would.
+
+    Its negatives are those of the whole batch only where what is gathered, vectors, and what is
+    made of them are told apart; and every rank takes as many pairs.
+    """
+    if count == 1:
+        return
+    kind = "is a game (play)" if is_game(page) else "has one objective over pictures"
+    require(
+        in_halves(page) and not is_game(page),
+        f"this method {kind}, so that its negatives cannot be those of all {count} ranks.\n"
+        "Train it on one device, or a method that offers encode and contrast "
+        "(docs/training.md, Many devices).",
+    )
+    least = recipe.batch // count * count
+    require(
+        recipe.batch % count == 0,
+        f"a batch of {recipe.batch} pairs cannot be cut into {count} equal parts.\n"
+        f"Use --batch {least + count}{f' or {least}' if least >= 2 else ''}: the batch is that of "
+        "all ranks together.",
+    )
 
 
 def find_players(model: nn.Module, page: Any, config: Any) -> dict[str, list[nn.Parameter]]:

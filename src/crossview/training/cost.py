@@ -23,9 +23,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from crossview.pairs.batch import Views
-from crossview.training.contract import count_copies, example_batch
+from crossview.training.contract import count_copies, example_batch, in_halves
 from crossview.training.device import autocast
-from crossview.training.loop import Objective, TrainingJob, backward, in_halves
+from crossview.training.loop import Objective, TrainingJob, backward
 from crossview.views.spec import ViewSpec
 
 ROUNDS = 5
@@ -207,8 +207,13 @@ def measure_footprint(model: nn.Module, job: TrainingJob) -> TrainingFootprint:
         free_mb=free,
         pair_s=pair_s,
         batch=job.recipe.batch,
-        chunk=_chunk(fits, job.recipe.batch) if in_halves(job.method) else job.recipe.batch,
+        chunk=_chunk(fits, job.recipe.batch) if _has_chunks(job) else job.recipe.batch,
     )
+
+
+def _has_chunks(job: TrainingJob) -> bool:
+    """Whether a page lets its pairs be encoded a few at a time."""
+    return in_halves(job.method) and hasattr(job.config, "chunk")
 
 
 def extra_memory_mb(device: torch.device, work: Callable[[], object]) -> float:

@@ -17,14 +17,19 @@ and statistics of batch norms are those of the weights themselves.
 A game (``play`` of a page): parts that are trained against each other, such as a generator and its
 discriminator. A step is one turn of every player, and a turn moves the weights of its player alone,
 by the losses of that turn; later turns see them moved.
+
+Several ranks (``training.ranks``) cut a batch as chunks do, but across processes: each encodes its
+part, and the vectors of all are contrasted.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -37,8 +42,9 @@ from crossview.networks.losses import AERIAL, GROUND, GROUND_2
 from crossview.pairs.batch import Batch, RawBatch, TrainingProgress, Views, to_batch
 from crossview.pairs.loading import Loader
 from crossview.pairs.table import PairTable
-from crossview.training.contract import Method, TrainingRecipe, find_players, is_game
+from crossview.training.contract import Method, TrainingRecipe, find_players, in_halves, is_game
 from crossview.training.device import autocast
+from crossview.training.ranks import ALONE, TrainingRanks
 from crossview.training.train_state import TrainState
 
 Vectors = dict[str, Tensor]
@@ -53,19 +59,15 @@ class Objective:
     amp: bool = True
     chunk: int = 0  # pairs encoded at a time; 0: all
     share: float = 1.0  # of the loss: 1 / batches per optimiser step
+    ranks: TrainingRanks = ALONE  # whose vectors are contrasted together
 
 
 @dataclass(frozen=True)
 class BackwardPass:
-    """Losses by name, "loss" their sum; vectors by name where the page tells them."""
+    """Losses by name, "loss" their sum; vectors of all ranks by name where the page tells them."""
 
     losses: dict[str, float]
     vectors: Vectors
-
-
-def in_halves(page: Any) -> bool:
-    """Whether a page's objective is ``contrast`` over ``encode``, both of which it offers."""
-    return callable(getattr(page, "encode", None)) and callable(getattr(page, "contrast", None))
 
 
 def backward(model: nn.Module, batch: Batch, objective: Objective) -> BackwardPass:
@@ -85,7 +87,8 @@ def backward(model: nn.Module, batch: Batch, objective: Objective) -> BackwardPa
     vectors: Vectors = {}
     with autocast(device, objective.amp):
         if halves:
-            vectors = objective.page.encode(model, batch, objective.config)
+            own = objective.page.encode(model, batch, objective.config)
+            vectors = objective.ranks.gather(own)
             losses = objective.page.contrast(model, vectors, objective.config)
         else:
             losses = objective.page.objective(model, batch, objective.config)
@@ -100,10 +103,11 @@ def _backward_in_chunks(model: nn.Module, batch: Batch, objective: Objective) ->
     with torch.no_grad():
         pieces = [_encode(model, part, objective, seed + n) for n, part in enumerate(parts)]
     names = list(pieces[0])
-    vectors = {name: torch.cat([piece[name] for piece in pieces]) for name in names}
-    leaves = {name: value.detach().requires_grad_() for name, value in vectors.items()}
+    own = {name: torch.cat([piece[name] for piece in pieces]) for name in names}
+    leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
+    vectors = objective.ranks.gather(leaves)
     with autocast(batch.ground.device, objective.amp):
-        losses = objective.page.contrast(model, leaves, objective.config)
+        losses = objective.page.contrast(model, vectors, objective.config)
     total = _total(losses)
     (total * objective.share).backward()  # type: ignore[no-untyped-call]
     for n, part in enumerate(parts):
@@ -112,7 +116,7 @@ def _backward_in_chunks(model: nn.Module, batch: Batch, objective: Objective) ->
         wanted = [name for name in names if leaves[name].grad is not None]
         gradients = [_slice(leaves[name].grad, start, len(part)) for name in wanted]
         torch.autograd.backward([again[name] for name in wanted], gradients)
-    return BackwardPass(_numbers(total, losses), vectors)
+    return BackwardPass(_numbers(total, losses), {k: v.detach() for k, v in vectors.items()})
 
 
 def _encode(model: nn.Module, part: Batch, objective: Objective, seed: int) -> Vectors:
@@ -154,6 +158,7 @@ class TrainingJob:
     table: PairTable  # the rows trained on
     device: torch.device
     mine: Miner | None = None  # similarity neighbours, called every recipe.refresh_epochs epochs
+    ranks: TrainingRanks = ALONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +195,7 @@ def _step(
 ) -> StepReport:
     begun, waited, pairs = time.perf_counter(), 0.0, 0
     seed = job.recipe.seed * 1_000_003 + state.step
-    torch.manual_seed(seed)  # nothing to save for a resume
+    torch.manual_seed(job.ranks.seed(seed))  # nothing to save for a resume
     lr = job.recipe.lr_at(state.step, len(job.table))
     for group in state.optimiser.param_groups:
         group["lr"] = lr * group["rate"]
@@ -200,9 +205,10 @@ def _step(
     again: list[_Given] = []
     for number in range(job.recipe.accumulate):
         asked = time.perf_counter()
-        raw = next(stream)
+        with job.ranks.sharing_errors():
+            raw = next(stream)
         waited += time.perf_counter() - asked
-        pairs += len(raw.rows)
+        pairs += len(raw.rows) * job.ranks.count
         fovs += [fov for one in (raw, *raw.more) for fov in one.fov_deg.tolist()]
         given = _Given(raw, _config_now(state, job))
         if job.recipe.rho or is_game(job.method):
@@ -210,15 +216,17 @@ def _step(
         if is_game(job.method):
             continue
         if job.recipe.rho:
-            torch.manual_seed(seed + number)
+            torch.manual_seed(job.ranks.seed(seed + number))
         passed = _backward(state, job, given)
-        _remember(state, raw, passed.vectors)
+        _remember(state, job, raw, passed.vectors)
         _add_share(sums, passed.losses, job.recipe)
     if is_game(job.method):
         norm = _play(state, job, again, sums)
     else:
+        job.ranks.average_gradients(state.model.parameters())
         if job.recipe.rho:
             _pass_again(state, job, again, seed)
+            job.ranks.average_gradients(state.model.parameters())
         norm = _move(state, job.recipe, sums)
     state.step += 1
     state.average(job.recipe.ema_decay)
@@ -232,7 +240,7 @@ def _step(
         pairs=pairs,
         seconds=time.perf_counter() - begun,
         waited_s=waited,
-        fov_deg=_ends([fov for fov in fovs if math.isfinite(fov)]),
+        fov_deg=_ends(job.ranks, [fov for fov in fovs if math.isfinite(fov)]),
     )
 
 
@@ -270,8 +278,10 @@ def _move(state: TrainState, recipe: TrainingRecipe, losses: Mapping[str, float]
     return norm
 
 
-def _ends(values: list[float]) -> tuple[float, float] | None:
-    return (min(values), max(values)) if values else None
+def _ends(ranks: TrainingRanks, values: list[float]) -> tuple[float, float] | None:
+    own = [min(values), max(values)] if values else []
+    ends = [end for said in ranks.exchange(own) for end in said]
+    return (min(ends), max(ends)) if ends else None
 
 
 def _backward(state: TrainState, job: TrainingJob, given: _Given) -> BackwardPass:
@@ -282,14 +292,16 @@ def _backward(state: TrainState, job: TrainingJob, given: _Given) -> BackwardPas
         amp=recipe.amp,
         chunk=recipe.chunk,
         share=1.0 / recipe.accumulate,
+        ranks=job.ranks,
     )
     return backward(state.model, batch, objective)
 
 
-def _remember(state: TrainState, raw: RawBatch, vectors: Vectors) -> None:
+def _remember(state: TrainState, job: TrainingJob, raw: RawBatch, vectors: Vectors) -> None:
     if state.memory is not None and vectors:
         query = vectors.get(GROUND_2, vectors[GROUND])  # as hard as the course is
-        state.memory.note(torch.from_numpy(raw.rows), query, vectors[AERIAL])
+        rows = torch.from_numpy(job.ranks.join(raw.rows))
+        state.memory.note(rows, query, vectors[AERIAL])
 
 
 def _pass_again(state: TrainState, job: TrainingJob, batches: list[_Given], seed: int) -> None:
@@ -297,7 +309,7 @@ def _pass_again(state: TrainState, job: TrainingJob, batches: list[_Given], seed
     buffers = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
     with asam.climb(state.optimiser, job.recipe.rho, adaptive=job.recipe.adaptive):
         for number, given in enumerate(batches):
-            torch.manual_seed(seed + number)
+            torch.manual_seed(job.ranks.seed(seed + number))
             _backward(state, job, given)
     with torch.no_grad():
         for buffer, before in buffers:
@@ -368,6 +380,7 @@ def _stream(state: TrainState, job: TrainingJob, loader: Loader) -> Iterator[Raw
     """Batches without end, from the state's position on; counts them as they are handed out."""
     while True:
         order = epoch_order(job, state.epoch, state.neighbours)
+        _require_same_order(job, state.epoch, order)
         for raw in loader.epoch(state.epoch, order, start=state.position):
             state.position += 1
             yield raw
@@ -375,6 +388,13 @@ def _stream(state: TrainState, job: TrainingJob, loader: Loader) -> Iterator[Raw
         every = job.recipe.refresh_epochs
         if job.mine and every and state.epoch % every == 0:
             state.neighbours = job.mine(state)
+
+
+def _require_same_order(job: TrainingJob, epoch: int, order: list[list[int]]) -> None:
+    """That all ranks take their parts of the same batches."""
+    if job.ranks.count > 1:
+        digest = sha256(json.dumps(order).encode()).hexdigest()[:12]
+        job.ranks.require_same({"batches": digest}, f"the batches of epoch {epoch + 1}")
 
 
 def epoch_order(job: TrainingJob, epoch: int, neighbours: I64 | None) -> list[list[int]]:

@@ -18,6 +18,7 @@ from crossview.networks.samplers import nearest_first
 from crossview.pairs.batch import TrainingProgress
 from crossview.pairs.loading import Loader, Reader
 from crossview.training.device import is_fast_in_bfloat16
+from crossview.training.ranks import ALONE, TrainingRanks
 from crossview.training.train_state import TrainState
 from crossview.training.validation import EmbeddedRows, embed_rows, similarities
 
@@ -26,13 +27,15 @@ GROUP = 16  # columns whose best stands for them while the best groups are sough
 BAND = 4  # ranks on either side of the last one kept that are compared again in float32
 
 
-def rank_similar_rows(queries: Tensor, references: Tensor, places: I64, keep: int) -> I64:
+def rank_similar_rows(
+    queries: Tensor, references: Tensor, places: I64, keep: int, ranks: TrainingRanks = ALONE
+) -> I64:
     """[P, keep] rows of *other* places whose reference is most similar to each query, best first.
 
     ``queries`` and ``references`` are float [P, D] unit vectors on one device; row i of both shows
     place ``places[i]``. Where the device is fast in bfloat16, candidates are found in it, and the
     last places are settled in float32; their order is right to its rounding. Extra memory: a copy
-    of the references, a block of scores.
+    of the references, a block of scores. ``ranks`` share the blocks.
     """
     others = len(places) - int(np.bincount(places).max()) if len(places) else 0
     if not 0 < keep <= others:
@@ -41,16 +44,17 @@ def rank_similar_rows(queries: Tensor, references: Tensor, places: I64, keep: in
     searched = references.bfloat16() if coarse else references.float()
     searched = torch.nn.functional.pad(searched, (0, 0, 0, -len(references) % GROUP))
     wanted = min(keep + BAND, others) if coarse else keep
-    near = np.empty((len(queries), keep), dtype=np.int64)
-    for start, stop, (own_row, own_column) in _blocks(places):
+    near = [np.empty((0, keep), dtype=np.int64)]
+    blocks = list(_blocks(places))
+    for start, stop, (own_row, own_column) in blocks[ranks.cut(len(blocks))]:
         scores = queries[start:stop].to(searched.dtype) @ searched.T
         scores[:, len(references) :] = -torch.inf
         scores[own_row.to(scores.device), own_column.to(scores.device)] = -torch.inf
         best = _best_columns(scores, wanted)
         if coarse:
             best = _last_places_settled(queries[start:stop], references, best, keep)
-        near[start:stop] = best.cpu().numpy()
-    return near
+        near.append(best.cpu().numpy())
+    return ranks.join(np.concatenate(near))
 
 
 def _best_columns(scores: Tensor, count: int) -> Tensor:
@@ -94,15 +98,17 @@ def _blocks(places: I64) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
         yield start, stop, (torch.from_numpy(row), torch.from_numpy(column))
 
 
-def make_miner(reader: Reader, workers: int) -> Callable[[TrainState], I64]:
+def make_miner(
+    reader: Reader, workers: int, ranks: TrainingRanks = ALONE
+) -> Callable[[TrainState], I64]:
     """A function that ranks, for every row, the other places by the network's similarity.
 
     ``reader`` is that of the training: its method's Config says how many are kept
     (``neighbour_range``, else 128) and its page to which field of view the queries are cut
     (``query_fov_deg``). With ``state.memory`` the epoch's own vectors are compared,
-    and only rows that it has not seen are embedded.
+    and only rows that it has not seen are embedded. ``ranks`` share the work, and all get all rows.
     """
-    plain = replace(reader, page=None, config={})
+    plain = replace(reader, page=None, config={}, share=ALONE.share)
 
     def mine(state: TrainState) -> I64:
         config = _config_after(reader, state.epoch)
@@ -113,17 +119,19 @@ def make_miner(reader: Reader, workers: int) -> Callable[[TrainState], I64]:
         fresh = None
         if len(unknown):
             with Loader(plain, workers) as loader:
-                fresh = embed_rows(state, unknown.tolist(), loader, reader.views, theta)
+                fresh = embed_rows(
+                    state, unknown.tolist(), loader, reader.views, theta, ranks=ranks
+                )
         places = reader.places
         others = int(len(places) - np.bincount(places).max())
         keep = min(int(getattr(config, "neighbour_range", 128)), others)
         if keep < 1:
             raise BadData("Every training pair shows the same place; there is nothing to contrast.")
         if reader.views.azimuth_bins > 1 and fresh is not None:
-            return _neighbours_over_turns(fresh, reader, keep)
+            return _neighbours_over_turns(fresh, reader, keep, ranks)
         ground, aerial = _all_vectors(state, unknown, fresh)
         device = next(state.model.parameters()).device
-        return rank_similar_rows(ground.to(device), aerial.to(device), places, keep)
+        return rank_similar_rows(ground.to(device), aerial.to(device), places, keep, ranks)
 
     return mine
 
@@ -166,11 +174,15 @@ def _all_vectors(
     return both
 
 
-def _neighbours_over_turns(vectors: EmbeddedRows, reader: Reader, keep: int) -> I64:
+def _neighbours_over_turns(
+    vectors: EmbeddedRows, reader: Reader, keep: int, ranks: TrainingRanks
+) -> I64:
     """As :func:`rank_similar_rows`, for vectors that are compared over all turns."""
-    near = np.empty((len(vectors.ground), keep), dtype=np.int64)
+    own = range(len(vectors.ground))[ranks.cut(len(vectors.ground))]
+    near = np.empty((len(own), keep), dtype=np.int64)
     seen = vectors.seen_deg
-    for row, query in enumerate(vectors.ground):
+    for n, row in enumerate(own):
+        query = vectors.ground[row]
         scores = similarities(query, vectors.aerial, reader.views, float(seen[row]))
-        near[row] = nearest_first(-scores.astype(np.float64), reader.places, row, keep)
-    return near
+        near[n] = nearest_first(-scores.astype(np.float64), reader.places, row, keep)
+    return ranks.join(near)

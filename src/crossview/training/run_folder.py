@@ -497,7 +497,7 @@ def _same(old: dict[str, Any], new: dict[str, Any], where: Path, other_pairs: st
     kept[1] = json.loads(_json(kept[1]))
     if "framing" not in old and isinstance(old.get("config"), dict):
         kept[:] = _before_framing(*kept)
-    flat_old, flat_new = (_flat(values) for values in kept)
+    flat_old, flat_new = (flatten(values) for values in kept)
     names = sorted(set(flat_old) | set(flat_new))
     names = [name for name in names if not _OF_PAIRS.match(name)]
     differences = [n for n in names if flat_old.get(n) != flat_new.get(n)]
@@ -519,10 +519,11 @@ def _root_name(data: str) -> str:
     return path.parent.name if path.suffix else path.name
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an object within objects, by names such as ``config.lr``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        inner = _flat(value) if isinstance(value, dict) else {"": value}
+        inner = flatten(value) if isinstance(value, dict) else {"": value}
         flat |= {f"{key}.{k}".rstrip("."): v for k, v in inner.items()}
     return flat
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
@@ -27,11 +28,17 @@ from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Decoding, Files, Source, measure_framing
 from crossview.pairs.table import PairTable, draw_held_out, frame_views, note_framing
 from crossview.training import train_state
-from crossview.training.contract import TrainingRecipe, require_playable
+from crossview.training.contract import (
+    TrainingRecipe,
+    in_halves,
+    require_divisible,
+    require_playable,
+)
 from crossview.training.device import lay_out, open_device
-from crossview.training.loop import StepReport, TrainingJob, epoch_order, in_halves, train_steps
+from crossview.training.loop import StepReport, TrainingJob, epoch_order, train_steps
 from crossview.training.mining import make_miner
-from crossview.training.run_folder import FORMAT, RunFolder
+from crossview.training.ranks import ALONE, TrainingRanks, synchronise_batch_norms
+from crossview.training.run_folder import FORMAT, RunFolder, collect_facts, digest_facts, flatten
 from crossview.training.validation import Recall, measure_recalls
 
 Report = StepReport | Recall
@@ -90,28 +97,36 @@ def fit(session: Session, state: train_state.TrainState) -> Iterator[Report]:
 
     Yields every StepReport and every Recall. The state is saved every ``save_every`` steps, at
     the end, and when a signal asks to stop; then :class:`Stopped` is raised. Another process that
-    trains in the folder is an :class:`InUse`.
+    trains in the folder is an :class:`InUse`. Of several ranks all read the state, which the first
+    writes; a signal to one of them stops all after the same step.
     """
-    with session.folder.lock("crossview train"):
+    with ExitStack() as held:
+        if session.job.ranks.is_first:
+            held.enter_context(session.folder.lock("crossview train"))
         yield from _fit(session, state)
 
 
 def _fit(session: Session, state: train_state.TrainState) -> Iterator[Report]:
-    if session.folder.state.is_file():
-        train_state.load_state(state, session.folder.state)
-    was_validated = session.folder.forget_after(state.step)
+    ranks = session.job.ranks
+    with ranks.sharing_errors():
+        if session.folder.state.is_file():
+            train_state.load_state(state, session.folder.state)
+        ranks.require_same({"steps done": state.step}, f"what lies in {session.folder.path}")
+    ranks.require_same_weights(state.model)
+    was_validated = ranks.first(lambda: session.folder.forget_after(state.step))
     resumed_at = state.step
     if resumed_at and (was_validated or _is_due(session, resumed_at)):  # a kill may have cut it
         yield from _validate(session, state)
     with StopRequest() as stop, Loader(session.reader, session.workers) as loader:
         ended = session.until and state.step >= session.until
         for report in () if ended else train_steps(state, session.job, loader):
-            session.folder.append(_entry(report))
-            if stop.signal or report.step % session.save_every == 0:
+            asked = max(ranks.exchange(stop.signal))
+            _note(session, _entry(report))
+            if asked or report.step % session.save_every == 0:
                 save(session, state)
             yield report
-            if stop.signal:
-                raise Stopped(stop.signal, state.step)
+            if asked:
+                raise Stopped(asked, state.step)
             if _is_due(session, report.step):
                 yield from _validate(session, state)
             if report.step == session.until:
@@ -127,7 +142,10 @@ def _is_due(session: Session, step: int) -> bool:
 
 
 def save(session: Session, state: train_state.TrainState) -> None:
-    """Write the state, then the weights to use."""
+    """Write the state, then the weights to use; of several ranks, what all of them have."""
+    session.job.ranks.require_same_weights(state.model)
+    if not session.job.ranks.is_first:
+        return
     train_state.save_state(state, session.folder.state)
     train_state.save_weights(state.averaged or state.model.state_dict(), session.folder.weights)
 
@@ -137,11 +155,17 @@ def _validate(session: Session, state: train_state.TrainState) -> Iterator[Recal
         return
     with Loader(session.validation_reader, 0) as loader:
         recalls = measure_recalls(
-            state, session.validation, loader, session.job.views, session.fovs_deg
+            *(state, session.validation, loader, session.job.views, session.fovs_deg),
+            ranks=session.job.ranks,
         )
     for recall in recalls:
-        session.folder.append({"validation": asdict(recall), "step": recall.step})
+        _note(session, {"validation": asdict(recall), "step": recall.step})
         yield recall
+
+
+def _note(session: Session, entry: dict[str, Any]) -> None:
+    if session.job.ranks.is_first:
+        session.folder.append(entry)
 
 
 def list_losses(entry: Mapping[str, Any]) -> dict[str, float]:
@@ -186,6 +210,7 @@ class Request:
     save_every: int = 200
     validate_every: int = 0
     until: int = 0
+    ranks: TrainingRanks = ALONE
     renew: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     """The settings of an older run of the method as they are noted today; None: as the page's
     defaults complete them."""
@@ -205,10 +230,21 @@ def split_rows(request: Request, seed: int) -> tuple[PairTable, PairTable | None
 
 
 def prepare(request: Request, progress: Progress = lambda done, total: None) -> Session:
-    """Check or create the run folder, fill the cache, and put the session together."""
-    page = request.page.load()
+    """Check or create the run folder, fill the cache, and put the session together.
+
+    Of several ranks the first creates the folder, once all have told the same of the training; what
+    one of them fails with, all of them do.
+    """
+    with request.ranks.sharing_errors():
+        return _prepare(request, progress)
+
+
+def _prepare(request: Request, progress: Progress) -> Session:
+    page, ranks = request.page.load(), request.ranks
     recipe, views = TrainingRecipe.of(request.config), page.views(request.config)
     require_playable(page, recipe)
+    require_divisible(page, recipe, ranks.count)
+    device = open_device(ranks.name_device(request.device))
     if request.decoding not in get_args(Decoding):
         raise InvalidValue(f"--decoding is {request.decoding!r}; allowed: exact, fast.")
     skipped: tuple[Unreadable, ...] = ()
@@ -221,7 +257,12 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     folder = RunFolder(request.out)
     tables = {"train": train} | ({} if val is None else {"val": val})
     record = _record(request, train, val, note_framing(views, shown))
-    folder.begin(record, dict(request.info), tables, request.renew or _with_defaults(page))
+    _require_same_training(request, record, tables, device)
+    ranks.first(
+        lambda: folder.begin(
+            record, dict(request.info), tables, request.renew or _with_defaults(page)
+        )
+    )
     views = frame_views(views, shown)
     reader = _reader(request, train, views, recipe.seed, progress)
     val_reader = None
@@ -229,8 +270,9 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
         val_reader = replace(
             _reader(request, val, views, recipe.seed, progress), page=None, config={}
         )
-    reader = replace(reader, span=recipe.span(len(train)))
-    mine = make_miner(reader, request.workers)
+    reader = replace(reader, span=recipe.span(len(train)), share=ranks.share)
+    ranks = ranks.while_training()
+    mine = make_miner(reader, request.workers, ranks)
     return Session(
         job=TrainingJob(
             method=page,
@@ -238,8 +280,9 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
             recipe=recipe,
             views=views,
             table=train,
-            device=open_device(request.device),
+            device=device,
             mine=mine if recipe.refresh_epochs else None,
+            ranks=ranks,
         ),
         reader=reader,
         folder=folder,
@@ -254,16 +297,29 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
 
 
 def start_state(session: Session) -> train_state.TrainState:
-    """The network on its device, seeded; pretrained weights are fetched only for a new run."""
+    """The network on its device, seeded; pretrained weights are fetched only for a new run.
+
+    Of several ranks the first fetches them, and gives them to the others.
+    """
+    with session.job.ranks.sharing_errors():
+        return _start_state(session)
+
+
+def _start_state(session: Session) -> train_state.TrainState:
     job = session.job
     torch.manual_seed(job.recipe.seed)
-    if session.folder.state.is_file():
+    begun = session.folder.state.is_file()
+    if begun or not job.ranks.is_first:
         model = build_without_weights(job.method, job.config)
     else:
         model = job.method.build(job.config)
     model = lay_out(model, job.device)
-    if (measure := getattr(job.method, "measure", None)) and not session.folder.state.is_file():
+    measure = getattr(job.method, "measure", None)
+    if measure and not begun and job.ranks.is_first:
         measure(model, _read_plain_batches(session))
+    model = synchronise_batch_norms(model, job.ranks, job.device)
+    job.ranks.exchange("built")  # or why not
+    job.ranks.broadcast(model.state_dict().values())
     rate = getattr(job.method, "rate", lambda name, config: 1.0)
     state = train_state.make_state(model, job.recipe, lambda name: rate(name, job.config))
     if job.recipe.mine_from == "epoch" and in_halves(job.method):
@@ -274,7 +330,7 @@ def start_state(session: Session) -> train_state.TrainState:
 def _read_plain_batches(session: Session) -> Iterator[Batch]:
     """The first batches of a training without its augmentation, on its device."""
     job = session.job
-    reader = replace(session.reader, page=None, config={})
+    reader = replace(session.reader, page=None, config={}, share=ALONE.share)
     with Loader(reader, session.workers) as loader:
         for raw in loader.epoch(0, epoch_order(job, 0, None)):
             yield to_batch(raw, job.views, job.device)
@@ -367,6 +423,28 @@ def _record(
         "train": {"rows": len(train)},
         "val": {"rows": len(val)} if val is not None else None,
     }
+
+
+def _require_same_training(
+    request: Request,
+    record: Mapping[str, Any],
+    tables: Mapping[str, PairTable],
+    device: torch.device,
+) -> None:
+    """That all ranks were asked for the same, and see the same pairs; else InvalidValue."""
+    if request.ranks.count == 1:
+        return
+    facts = {split: digest_facts(collect_facts(table)) for split, table in tables.items()}
+    schedule = ("save_every", "validate_every", "until")
+    free = {"data"} | ({"method"} if "page" in record else set())  # where they lie, not what
+    what = {
+        **{name: value for name, value in record.items() if name not in free},
+        **{name: getattr(request, name) for name in schedule},
+        "pairs": facts,
+        "device": device.type,
+        "torch": torch.__version__,
+    }
+    request.ranks.require_same(flatten(what), "this training")
 
 
 def _at_most(table: PairTable, rows: int, seed: int) -> PairTable:

@@ -23,8 +23,11 @@ from crossview.index.similarity import score_query
 from crossview.pairs.batch import RawBatch, Views, normalise
 from crossview.pairs.loading import Loader
 from crossview.pairs.table import PairTable
+from crossview.training.ranks import ALONE, TrainingRanks
 from crossview.training.train_state import TrainState
 from crossview.views.crops import CroppedView, compute_bin_coverage, crop_view, draw_fov
+
+TOGETHER = 32  # pairs that are embedded at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,31 +53,62 @@ class EmbeddedRows:
 
 
 def measure_recalls(
-    state: TrainState, table: PairTable, loader: Loader, views: Views, fovs: Iterable[float]
+    state: TrainState,
+    table: PairTable,
+    loader: Loader,
+    views: Views,
+    fovs: Iterable[float],
+    *,
+    ranks: TrainingRanks = ALONE,
 ) -> list[Recall]:
     """One :class:`Recall` per field of view, over the matches of ``table``."""
-    return [_recall(state, table, loader, views, fov) for fov in fovs]
+    return [_recall(state, table, loader, views, fov, ranks=ranks) for fov in fovs]
 
 
 def embed_rows(
+    state: TrainState,
+    rows: Sequence[int],
+    loader: Loader,
+    views: Views,
+    fov_deg: float,
+    *,
+    ranks: TrainingRanks = ALONE,
+) -> EmbeddedRows:
+    """Vectors of ``rows``, in eval mode; the loader's reader must have no ``augment``.
+
+    Ranks share them, by the pictures that one device would put into a network together: all get the
+    same vectors as it, and all of them.
+    """
+    blocks = ranks.cut(-(-len(rows) // TOGETHER))
+    split = len(rows) >= TOGETHER * ranks.count
+    own = rows[blocks.start * TOGETHER : blocks.stop * TOGETHER] if split else rows
+    vectors = _embed_own(state, own, loader, views, fov_deg)
+    if split:
+        vectors = EmbeddedRows(
+            ground=ranks.join(vectors.ground),
+            aerial=ranks.join(vectors.aerial),
+            seen_deg=ranks.join(vectors.seen_deg),
+        )
+    _refuse_broken(vectors)
+    return vectors
+
+
+def _embed_own(
     state: TrainState, rows: Sequence[int], loader: Loader, views: Views, fov_deg: float
 ) -> EmbeddedRows:
-    """Vectors of ``rows``, in eval mode; the loader's reader must have no ``augment``."""
     sides, seen = [], []
     with state.evaluation_mode() as model:
-        for raw in loader.read_rows(rows, 32):
+        for raw in loader.read_rows(rows, TOGETHER):
             shown = _draw_shown(raw, views, fov_deg)
             ground = np.stack([view.pixels for view in shown])
             sides.append(embed_batch(model, views, ground, raw.aerial))
             seen += [view.fov_deg for view in shown]
     grounds, aerials = zip(*sides, strict=True)
-    vectors = EmbeddedRows(
+    return EmbeddedRows(
         ground=np.concatenate(grounds),
         aerial=np.concatenate(aerials),
         seen_deg=np.array(seen, dtype=np.float32),
     )
-    _refuse_broken(vectors)
-    return vectors
 
 
 def embed_batch(model: Any, views: Views, ground: U8, aerial: U8) -> tuple[F32, F32]:
@@ -137,10 +171,16 @@ def similarities(query: F32, gallery: F32, views: Views, seen_deg: float) -> F32
 
 
 def _recall(
-    state: TrainState, table: PairTable, loader: Loader, views: Views, fov: float
+    state: TrainState,
+    table: PairTable,
+    loader: Loader,
+    views: Views,
+    fov: float,
+    *,
+    ranks: TrainingRanks,
 ) -> Recall:
     row_ranks, references = rank_rows(
-        embed_rows(state, range(len(table)), loader, views, fov), table, views
+        embed_rows(state, range(len(table)), loader, views, fov, ranks=ranks), table, views
     )
     percent = {k: 100.0 * recall(row_ranks, k) for k in CUTS}
     return Recall(
