@@ -234,7 +234,7 @@ def contrast(model: Network, vectors: dict[str, Tensor], config: Config) -> dict
         for part in torch.arange(len(ground)).chunk(config.parts):
             rows = slice(int(part[0]), int(part[-1]) + 1)
             pair = (at_least_float32(ground[rows]), at_least_float32(aerial[rows]))
-            scores = turn_scores(*pair, seen[rows])
+            scores = turn_scores(*pair, seen[rows].to(pair[0]))
             sums = sums + torch.stack(
                 turning_info_nce(scores, heading_deg[rows], model.logit_scale, config.smoothing)
             )

@@ -444,7 +444,7 @@ class DescriptorTokens(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class; the channel's index lets no gradient through."""
-        salient, channel = features.float().max(dim=1)
+        salient, channel = at_least_float32(features).max(dim=1)
         where = channel.to(salient.dtype) / features.shape[1]
         salient, where = (v[:, None].expand(-1, self.masks, -1) for v in (salient, where))
         tokens = self.lower(salient) + F.hardtanh(self.index(where))
