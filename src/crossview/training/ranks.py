@@ -259,7 +259,13 @@ def open_ranks(
         torch.cuda.set_device(name)
     backend = "cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo"
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=step_limit_s))
+        limit = timedelta(seconds=step_limit_s)
+        found, _, _ = next(iter(dist.rendezvous("env://", timeout=limit)))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # old addresses are left over
+        store = dist.PrefixStore(f"crossview/{attempt}", found)
+        dist.init_process_group(
+            backend, store=store, rank=alone.rank, world_size=count, timeout=limit
+        )
         patient = dist.new_group(backend="gloo", timeout=timedelta(seconds=begin_limit_s))
     except ValueError as problem:
         raise InvalidValue(
