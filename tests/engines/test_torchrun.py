@@ -16,7 +16,7 @@ from tests.tiny_pairs import write_pairs
 from crossview.training.train_state import read_saved_step
 
 PAGE = Path(__file__).parents[1] / "training" / "halves_page.py"
-STEPS, KILLED_AFTER = 400, 150
+STEPS, KILLED_AFTER = 80, 30
 LIMIT_S = 900.0
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="ranks are found in /proc")
@@ -28,7 +28,7 @@ def torchrun(folder, out, *more, restarts=0):
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *(f"--max-restarts={restarts}", "-m", "crossview", "train", f"--method={PAGE}"),
         *(f"--data=pairs:{folder}/data/pairs.csv", f"--out={folder / out}", "--device=cpu"),
-        *("--workers=1", "--val-share=0", "--save-every=40", f"--steps={STEPS}", "--batch=18"),
+        *("--workers=1", "--val-share=0", "--save-every=20", f"--steps={STEPS}", "--batch=18"),
         *("--config=dropout=0.3", "--config=refresh_epochs=1", "--config=ema_decay=0.9", *more),
     ]
     with (folder / f"{out}.txt").open("w") as said:
