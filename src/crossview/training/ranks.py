@@ -260,9 +260,9 @@ def open_ranks(
     backend = "cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo"
     try:
         limit = timedelta(seconds=step_limit_s)
-        found, _, _ = next(iter(dist.rendezvous("env://", timeout=limit)))
+        found, _, _ = next(iter(dist.rendezvous("env://", timeout=limit)))  # type: ignore[attr-defined]
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # old addresses are left over
-        store = dist.PrefixStore(f"crossview/{attempt}", found)
+        store = dist.PrefixStore(f"crossview/{attempt}", found)  # type: ignore[attr-defined]
         dist.init_process_group(
             backend, store=store, rank=alone.rank, world_size=count, timeout=limit
         )
