@@ -416,11 +416,12 @@ def stands_out(answer: Answer) -> bool:
         second = answer.places[1].score
     if second is None or not answer.places or searched < _FEWEST_PLACES:
         return False
+    shares = [0.5, 0.84]
     if answer.held is None:
-        median, upper = np.quantile(scores, [0.5, 0.84])
+        median, upper = np.quantile(scores, shares)
     else:
         weights = answer.held.weights[finite]
-        median, upper = np.quantile(scores, [0.5, 0.84], weights=weights, method="inverted_cdf")
+        median, upper = np.quantile(scores, shares, weights=weights, method="inverted_cdf")
     lead_of_chance = float(upper - median) / math.sqrt(2.0 * math.log(searched))
     return answer.places[0].score - second > _GAPS_OF_CHANCE * lead_of_chance
 
