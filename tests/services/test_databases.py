@@ -391,6 +391,21 @@ def test_an_index_that_is_not_sealed_is_none_and_cannot_be_sealed_in_part(server
     DatabaseWriter(address, dim=48, bins=6, units=UNITS, restart=True)
 
 
+def test_a_schema_of_other_things_is_not_touched(servers):
+    servers[0].execute("create schema roads; create table roads.names (name text)", "city")
+    writer = DatabaseWriter(name(servers[:1], "lanes"), dim=24, bins=6, units=UNITS)
+    for unit in TOWN.units():
+        writer.put(*unit)
+    servers[0].execute("create schema lanes; create table lanes.names (name text)", "city")
+    with pytest.raises(CannotWrite, match="the schema lanes holds other things"):
+        writer.seal(MANIFEST)
+    for schema in ("roads", "public"):
+        with pytest.raises(CannotWrite, match=f"the schema {schema} holds other things"):
+            DatabaseWriter(name(servers[:1], schema), dim=24, bins=6, units=UNITS)
+    held = "select count(*) from pg_tables where tablename = 'names'"
+    assert servers[0].execute(held, "city").strip() == "2"
+
+
 def test_a_reader_needs_to_select_and_can_do_no_more(servers):
     address = filled(servers[:1], "read")
     for statement in (

@@ -818,7 +818,7 @@ class DatabaseWriter:
         text = json.dumps(values, indent=1)
         for address in self._addresses:
             with self._connect(address) as connection:
-                _exchange(connection, address.schema, text)
+                _exchange(connection, address.schema, text, address.text)
 
     def _count(self, address: Address) -> tuple[int, int]:
         with self._connect(address) as connection:
@@ -832,6 +832,7 @@ def _make_tables(
     connection: Connection[Any], address: Address, number: int, of: int, dim: int, bins: int
 ) -> None:
     """The tables of an index that is to be filled, or goes on being filled."""
+    _require_index(connection, address.schema, address.text)
     schema = f"{address.schema}{NEXT}"
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (schema,))
     found = connection.execute(
@@ -858,8 +859,24 @@ def _make_tables(
         )
 
 
-def _exchange(connection: Connection[Any], schema: str, manifest: str) -> None:
+def _require_index(connection: Connection[Any], schema: str, where: str) -> None:
+    """Raise CannotWrite for a schema of other things: an index that takes its name drops it."""
+    row = connection.execute(
+        "select count(*), count(*) filter (where relname = 'facts') from pg_class c join "
+        "pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relkind = 'r'",
+        (schema,),
+    ).fetchone()
+    tables, ours = row or (0, 0)
+    if schema == "public" or (tables and not ours):
+        raise CannotWrite(
+            f"{where}: the schema {schema} holds other things than an index, and is not touched.\n"
+            "Give another name after #, such as postgresql://host/database#town."
+        )
+
+
+def _exchange(connection: Connection[Any], schema: str, manifest: str, where: str) -> None:
     """Let a filled index take its name, in one transaction."""
+    _require_index(connection, schema, where)
     rename = "alter schema {} rename to {}"
     connection.execute("analyze windows")
     digest = hashlib.sha256(manifest.encode()).hexdigest()
