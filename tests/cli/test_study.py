@@ -146,7 +146,7 @@ def test_a_file_beside_the_table_stands_for_a_run_folder_that_is_gone(bench, tmp
 def test_minutes_end_within_a_row_and_the_next_call_goes_on(bench, tmp_path, monkeypatch):
     now = iter(range(10_000))  # a second passes with every look at the clock
     monkeypatch.setattr("crossview.cli.study.time.monotonic", lambda: float(next(now)))
-    code, _, err = bench("--minutes", str(3.5 / 60))
+    code, _, err = bench("--minutes", str(2.5 / 60))
     assert code == 0
     assert "Time is over; all is saved. Not run yet: narrow 1, 2; wide 1." in err
     assert kept(tmp_path) == []

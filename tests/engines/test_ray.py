@@ -18,7 +18,9 @@ from crossview.index import units
 from crossview.index.store import Index
 from crossview.index.workers import find_begun
 
-cluster_utils = pytest.importorskip("ray.cluster_utils")
+cluster_utils = pytest.importorskip(
+    "ray.cluster_utils", reason="needs the package ray: pip install -e '.[cluster]'"
+)
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - else it takes minutes where others compute
 

@@ -27,7 +27,7 @@ from crossview.runtime import (
     require_bfloat16,
 )
 
-openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+openvino = pytest.importorskip("openvino", reason="needs the package openvino")
 INT8 = Arithmetic("onnxruntime", "int8")
 ALL = [INT8, *(Arithmetic("openvino", precision) for precision in runtime.PRECISIONS)]
 HAS_BFLOAT16 = bool(runtime.list_processor_flags() & runtime._BFLOAT16)

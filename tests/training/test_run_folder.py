@@ -136,6 +136,7 @@ def test_a_second_training_in_one_folder_is_refused(tmp_path):
 def test_training_by_hand_takes_the_lock_too(tmp_path):
     from types import SimpleNamespace
 
+    from crossview.training.ranks import ALONE
     from crossview.training.session import fit
 
     command = (
@@ -146,8 +147,10 @@ def test_training_by_hand_takes_the_lock_too(tmp_path):
         [sys.executable, "-c", command, str(tmp_path / "run")], stdout=subprocess.PIPE, cwd=ROOT
     ) as other:
         other.stdout.readline()
+        job = SimpleNamespace(ranks=ALONE)
+        session = SimpleNamespace(folder=RunFolder(tmp_path / "run"), job=job)
         with pytest.raises(InUse):
-            next(fit(SimpleNamespace(folder=RunFolder(tmp_path / "run")), SimpleNamespace()))
+            next(fit(session, SimpleNamespace()))
         other.kill()
 
 

@@ -6,8 +6,8 @@ import math
 import shlex
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,7 +190,7 @@ def _run(
             quiet=output.quiet,
         ) as bar:
             try:
-                result = run_row(chosen, row, seed, areas, place, partial(_show, bar, output.ends))
+                result = run_row(chosen, row, seed, areas, place, _watch(bar, output.ends))
             except Stopped as stopped:
                 if time.monotonic() > output.ends:
                     _say_missing(chosen, areas, place, output)
@@ -250,10 +250,18 @@ def _is_kept(chosen: Study, row: Row, seed: int, areas: Areas, apart: Path) -> b
     return True
 
 
-def _show(bar: Bar, ends: float, report: StepReport) -> None:
-    bar.update(report.step, report.steps)
-    if time.monotonic() > ends:
-        signal.raise_signal(signal.SIGTERM)  # as whoever stops a training: it saves and ends
+def _watch(bar: Bar, ends: float) -> Callable[[StepReport], None]:
+    """Show steps, and stop the training once the time is over, as whoever stops one: it saves."""
+    over = False
+
+    def show(report: StepReport) -> None:
+        nonlocal over
+        bar.update(report.step, report.steps)
+        if not over and time.monotonic() > ends:
+            over = True  # a second signal would end it at once
+            signal.raise_signal(signal.SIGTERM)
+
+    return show
 
 
 def _read_results(
