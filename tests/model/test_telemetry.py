@@ -28,7 +28,7 @@ def test_a_run_leaves_no_number_of_the_machine_and_no_list_of_events(tmp_path):
 
 
 def test_openvino_is_loaded_without_what_reports_its_use(tmp_path):
-    pytest.importorskip("openvino", reason="needs the extra openvino")
+    pytest.importorskip("openvino", reason="needs the package openvino")
     run = """
 import sys
 from crossview.model import Model
