@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from crossview.arrays import F32, F64, I64
+from crossview.arrays import F32, F64, I64, Bool
 from crossview.errors import InvalidValue
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
@@ -225,6 +225,13 @@ class Selection:
     def number(self, rows: I64) -> I64:
         """Which windows of the index some rows are."""
         return self.numbers[rows]
+
+
+def count_windows(index: Held, rows: I64 | Bool) -> float:
+    """How many windows of the index some rows stand for, chosen by number or by a mask."""
+    if index.weights is None:
+        return int(rows.sum()) if rows.dtype == np.bool_ else len(rows)
+    return float(index.weights[rows].sum())
 
 
 def hold_all(windows: Windows, near: LatLon | None, within_m: float | None) -> Held:

@@ -21,7 +21,7 @@ import numpy as np
 from crossview.arrays import F32, F64
 from crossview.errors import InvalidValue, require
 from crossview.geo.points import measure_distance_m
-from crossview.index.selection import Held, Windows
+from crossview.index.selection import Held, Windows, count_windows
 from crossview.index.similarity import score_turns
 from crossview.localization.answer import Answer, Contribution, Place, SharedSpot, number_windows
 from crossview.localization.hints import GIVEN_SIGMA_DEG, Hints, Prior, match_hints
@@ -29,7 +29,6 @@ from crossview.localization.locate import require_ready
 from crossview.localization.posterior import (
     compute_log_prior,
     compute_probability,
-    count_windows,
     find_right_cells,
     find_temperature,
     measure_middle,

@@ -8,12 +8,11 @@ import numpy as np
 
 from crossview.arrays import F32, I64
 from crossview.geo.points import LatLon, measure_distances_m
-from crossview.index.selection import Held
+from crossview.index.selection import Held, count_windows
 from crossview.localization.answer import Answer, Claim, Standing
 from crossview.localization.posterior import (
     compute_posterior,
     compute_probability,
-    count_windows,
     find_cell,
     find_right_cells,
 )

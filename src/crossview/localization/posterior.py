@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crossview.arrays import F64, I64, Bool
+from crossview.arrays import F64, I64
 from crossview.errors import InvalidValue
 from crossview.geo.points import (
     LatLon,
@@ -27,7 +27,7 @@ from crossview.geo.points import (
     move_point,
     project_to_local_m,
 )
-from crossview.index.selection import Held, Windows
+from crossview.index.selection import Held, Windows, count_windows
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer, Area, Confidence, PriorShift
 from crossview.localization.calibration_record import Calibrated, Calibration, Fit
@@ -272,13 +272,6 @@ class NotComplete(Exception):
     def __init__(self, floor: float) -> None:
         super().__init__(f"windows that score at least {floor:g} are not all here")
         self.floor = floor
-
-
-def count_windows(index: Held, rows: I64 | Bool) -> float:
-    """How many windows of the index some rows stand for, chosen by number or by a mask."""
-    if index.weights is None:
-        return int(rows.sum()) if rows.dtype == np.bool_ else len(rows)
-    return float(index.weights[rows].sum())
 
 
 def find_credible(posterior: F64, coverage: float) -> I64:

@@ -14,7 +14,7 @@ from crossview.geo.footprints import Footprint
 from crossview.geo.perimeters import Perimeter
 from crossview.geo.points import EARTH_RADIUS_M, LatLon, measure_distances_m, project_to_local_m
 from crossview.index.candidates import BEST, DRAWN, Candidates, SearchArea
-from crossview.index.selection import Held, Selection, Windows
+from crossview.index.selection import Held, Selection, Windows, count_windows
 from crossview.index.similarity import Asked, Facing, score_queries, score_turns
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Place
@@ -266,9 +266,8 @@ def count_searched_places(index: Held, scores: F32) -> float:
     Windows overlap, and neighbours have about the same score: a place claims as much ground as the
     square whose side is half a footprint.
     """
-    searched = np.isfinite(scores)
-    windows = searched.sum() if index.weights is None else index.weights[searched].sum()
-    return float(windows) * min(1.0, index.manifest.stride_m / _get_separation_m(index)) ** 2
+    windows = count_windows(index, np.isfinite(scores))
+    return windows * min(1.0, index.manifest.stride_m / _get_separation_m(index)) ** 2
 
 
 def find_listed(index: Held, places: Sequence[Place], row: int) -> int | None:
@@ -350,7 +349,8 @@ def _gather(
     for _ in range(_ROUNDS):
         found = windows.best(asked, k, limits, drawn=DRAWN)
         require(found.searched > 0, "no window of the index lies in the given area.")
-        tops = [_pick_tops(found, n, windows.manifest.footprint_m, wanted) for n in _count(asked)]
+        side_m = windows.manifest.footprint_m
+        tops = [_pick_tops(found, n, side_m, wanted) for n in range(len(asked))]
         if all(
             len(top) >= wanted or floor == -np.inf
             for top, floor in zip(tops, found.complete_above, strict=True)
@@ -374,10 +374,6 @@ def _gather(
     around = windows.near(places, reach_m)
     more = windows.score(asked, np.setdiff1d(around, found.numbers[found.chosen]))
     return found.join(_keep_inside(more, limits))
-
-
-def _count(asked: Sequence[Asked]) -> range:
-    return range(len(asked))
 
 
 def _keep_inside(found: Candidates, limits: SearchArea) -> Candidates:
